@@ -3,7 +3,7 @@
 #   docker build -t sluice .
 #   docker run --privileged --init -v sluice:/var/lib/sluice -p 8080:8080 -p 5000:5000 sluice
 #
-# The target `stack` is what dynos run in under SLUICE_RUNTIME=docker: docker build --target stack -t sluice-stack .
+# The target `stack` is the file system that dynos see, for a runtime on Docker to come: docker build --target stack -t sluice-stack .
 # BASE is any Debian 12 or 13; packages that it holds already are not fetched again.
 ARG BASE=debian:13
 

@@ -63,6 +63,14 @@ export class Output {
     return this.#coloured ? `\u001B[${CODES[colour]}m${text}\u001B[0m` : text;
   }
 
+  /** Paints the cells of one column that `colours` names; for `table`. */
+  painter(column: number, colours: Readonly<Record<string, Colour>>): (cell: string, at: number) => string {
+    return (cell, at) => {
+      const colour = at === column ? colours[cell] : undefined;
+      return colour ? this.paint(colour, cell) : cell;
+    };
+  }
+
   /** A table under `heads`, columns two spaces apart; `paint` colours a cell after its width is known. */
   table(
     heads: readonly string[],

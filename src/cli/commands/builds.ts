@@ -56,8 +56,7 @@ export const builds: Noun = (program, session) => {
           build.source_blob.version?.slice(0, 12) ?? "",
           build.user.email,
         ]),
-        (cell, column) =>
-          column === 1 && STATUS_COLOURS[cell] ? out.paint(STATUS_COLOURS[cell], cell) : cell,
+        out.painter(1, STATUS_COLOURS),
       );
     });
 

@@ -19,7 +19,7 @@ export const features: Noun = (program, session) => {
     out.table(
       ["FEATURE", "STATE", "WHAT IT DOES"],
       list.map((feature) => [feature.name, feature.enabled ? "on" : "off", feature.description]),
-      (cell, column) => (column === 1 && cell === "on" ? out.paint("green", cell) : cell),
+      out.painter(1, { on: "green" }),
     );
   });
 

@@ -68,8 +68,7 @@ export const releases: Noun = (program, session) => {
           release.user.email,
           release.description,
         ]),
-        (cell, column) =>
-          column === 1 && STATUS_COLOURS[cell] ? out.paint(STATUS_COLOURS[cell], cell) : cell,
+        out.painter(1, STATUS_COLOURS),
       );
     });
 

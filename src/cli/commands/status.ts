@@ -13,9 +13,8 @@ export const status: Noun = (program, session) => {
       const health = await session.api.health();
       if (options.json) out.json(health);
       else {
-        out.table(["PART", "STATE"], Object.entries(health.parts), (cell, column) =>
-          column === 1 ? out.paint(cell === "up" ? "green" : "red", cell) : cell,
-        );
+        const paint = out.painter(1, { up: "green", down: "red" });
+        out.table(["PART", "STATE"], Object.entries(health.parts), paint);
       }
       const down = Object.keys(health.parts).filter((part) => health.parts[part] !== "up");
       if (down.length > 0) throw new Failure(`Down at ${session.target.url}: ${down.join(", ")}.`);
